@@ -1,0 +1,1 @@
+export DIB_SWAGENT_VENV=${DIB_SWAGENT_VENV:-/opt/swagent/venv}

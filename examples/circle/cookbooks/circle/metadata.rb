@@ -1,0 +1,6 @@
+name 'circle'
+version '1.0.0'
+license 'Apache-2.0'
+description 'A head and its workers, each of which needs the other first'
+chef_version '>= 16'
+supports 'debian'

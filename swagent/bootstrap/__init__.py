@@ -1,0 +1,1 @@
+"""From a bare instance to one able to converge."""

@@ -1,0 +1,1 @@
+"""From a cookbook specification to a release on disk."""

@@ -1,0 +1,1 @@
+"""The stores behind exchange, one file each."""

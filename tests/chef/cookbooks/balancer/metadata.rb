@@ -1,0 +1,2 @@
+name 'balancer'
+version '2.3.1'
