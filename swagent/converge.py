@@ -45,6 +45,8 @@ def explain(
                 {"parameters": {due.deployment.name: shown.get(due.deployment.name, {})}, **_counted(context.document)},
                 context.origins,
             )
+            # What the last run did not read is no reason for this one.
+            changes = tuple(each for each in changes if is_read(each.path, known.reads)) or changes
         except (OSError, DocumentError, KeyError, TypeError):
             changes = ()  # pruned or damaged: the sentence stands on its own
     interrupted = [
@@ -60,6 +62,14 @@ def explain(
         more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
         summary = f"{first.path} {first.kind} ({first.origin}){more}; {summary}"
     return Cause(kind, summary, changes, previous)
+
+
+def is_read(path: str, reads: Sequence[Sequence[str]] | None) -> bool:
+    """Whether a changed key is a parameter, or is, holds or lies in what was read (None: all was)."""
+    if reads is None or path.startswith("parameters."):
+        return True
+    dotted = [".".join(each) for each in reads]
+    return any(f"{path}.".startswith(f"{each}.") or f"{each}.".startswith(f"{path}.") for each in dotted)
 
 
 def _counted(document: Mapping[str, Any]) -> Mapping[str, Any]:

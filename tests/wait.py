@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Callable, TypeVar
 
 T = TypeVar("T")
@@ -18,3 +19,12 @@ def until(predicate: Callable[[], T], seconds: float, what: str, pause: float = 
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds:g} s; last seen: {value!r}")
         time.sleep(pause)
+
+
+def running(pid: int) -> bool:
+    """Whether the process is there and has not ended: one that nobody has taken leave of yet (a zombie) has."""
+    try:
+        state = Path("/proc", str(pid), "stat").read_bytes().rpartition(b") ")[2][:1]
+    except OSError:
+        return False
+    return state not in (b"Z", b"X")

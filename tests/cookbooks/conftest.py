@@ -29,7 +29,9 @@ class Machine:
 
     def resolve_options(self, options, seconds=100.0, inputs=None, lookup_interval=0.0):
         specification = parse(options, inputs or {}, self.settings)
-        return resolve(specification, self.settings, time.monotonic() + seconds, "test.cookbooks", lookup_interval)
+        # A mark of its own: what is swept by one test's mark must not be another's, in this run or one beside it.
+        mark = f"test.cookbooks.{self.settings.root}"
+        return resolve(specification, self.settings, time.monotonic() + seconds, mark, lookup_interval)
 
     def started(self, cookbooks, sites=()) -> list[list[str]]:
         """The command line of every program that resolving starts, as the kernel saw it."""

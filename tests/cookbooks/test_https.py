@@ -22,7 +22,7 @@ from swagent.settings import Settings
 settings = Settings(root=Path(sys.argv[1]))
 options, inputs = json.loads(sys.stdin.read())
 try:
-    found = resolve(parse(options, inputs, settings), settings, time.monotonic() + 60, "test.https")
+    found = resolve(parse(options, inputs, settings), settings, time.monotonic() + 60, f"test.https.{settings.root}")
 except SwagentError as error:
     print(json.dumps({"error": str(error)}))
 else:

@@ -14,7 +14,8 @@ ROLE = '{"name": "head", "run_list": ["recipe[app]"]}'
 
 
 def check(machine, option, **more):
-    return checkout(option, machine.settings, time.monotonic() + 60, "test.repository", **more)
+    mark = f"test.repository.{machine.settings.root}"
+    return checkout(option, machine.settings, time.monotonic() + 60, mark, **more)
 
 
 def test_a_kitchen_is_a_url_and_its_head_is_checked_out(machine, repository):

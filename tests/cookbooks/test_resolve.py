@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from swagent import process
 from swagent.cookbooks import release as releases
 from swagent.errors import SwagentError
 from swagent.settings import Settings
 from tests.cookbooks.conftest import Machine
 from tests.testbed.gitserver import cookbook, write
-from tests.wait import until
+from tests.wait import running, until
 
 REAL = Settings().chef_home / "bin" / "librarian-chef"
 
@@ -28,7 +29,7 @@ from swagent.cookbooks.specification import parse
 from swagent.settings import Settings
 settings = Settings(root=Path(sys.argv[1]), chef_home=Path(sys.argv[2]))
 wanted = parse({"cookbooks": [{"name": "app", "path": sys.argv[3]}]}, {}, settings)
-print(resolve(wanted, settings, time.monotonic() + 100, "test.program").digest)
+print(resolve(wanted, settings, time.monotonic() + 100, f"test.program.{sys.argv[1]}").digest)
 """
 
 
@@ -59,7 +60,7 @@ def test_deadline_over_ends_everything_that_was_started(tmp_path):
     assert time.monotonic() - started < 15
     pids = [int(line) for line in (tmp_path / "started").read_text().split()]
     assert len(pids) == 2
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10, "nothing is left running")
+    until(lambda: not any(map(running, pids)), 10, "nothing is left running")
     assert machine.left == []
 
 
@@ -82,9 +83,8 @@ def test_a_killed_resolution_leaves_the_last_release_and_the_next_one_works(tmp_
     second = machine.resolve(wanted)
     assert second.cookbooks["app"]["version"] == "2.0.0" and second.warnings == ()
     assert machine.left == []
-    for pid in (tmp_path / "started").read_text().split():
-        if Path(f"/proc/{pid}").exists():
-            os.kill(int(pid), signal.SIGKILL)  # its sleep, in a session of its own: no agent is left to sweep here
+    # What the slow librarian-chef had started: no agent is left to sweep here.
+    process.sweep(f"test.program.{tmp_path / 'root'}")
 
 
 def test_three_processes_at_once_make_one_release(machine, tmp_path):

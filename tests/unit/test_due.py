@@ -1,7 +1,5 @@
 from dataclasses import replace
 
-import pytest
-
 from swagent import converge
 from swagent.context import compile_context
 from swagent.due import Plan, Quiet, config_digest
@@ -209,11 +207,6 @@ def test_a_failed_run_is_tried_at_once_under_a_new_context():
     member.converge(HookResult("failed", 1))
     member.items["peer"] = item("peer")
     assert member.plan().due[0].kind == "context"
-
-
-@pytest.mark.parametrize("failures, delay", [(1, 10), (2, 20), (3, 40), (5, 100), (5000, 100)])
-def test_the_back_off_doubles_to_its_ceiling(failures, delay):
-    assert converge.retry_delay(failures, 10, 100) == delay
 
 
 def test_heat_is_told_of_a_failure_only_after_the_attempts():

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,7 +173,22 @@ def reachable(root):
         for above in list(folder.parents)[:5]:
             if above not in (Path("/"), Path("/tmp")):
                 above.chmod(0o755)
+    # The checkout may lie where other users cannot enter (/root): they get a copy, and the system's own Python.
+    shutil.copytree(CHECKOUT / "swagent", root.settings.root / "package" / "swagent")
     return root
+
+
+def called_by_nobody(root, *words):
+    return subprocess.run(
+        ["/usr/bin/python3", *words],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(root.settings.root / "package"), "HOME": "/nonexistent"},
+        timeout=60,
+        **NOBODY,
+    )
 
 
 def as_nobody(root, verbs):
@@ -188,14 +204,7 @@ for verb in sys.argv[2:]:
     said[verb] = code, out.getvalue(), err.getvalue()
 print(json.dumps(said))
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", program, str(root.settings.root), *verbs],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        timeout=60,
-        **NOBODY,
-    )
+    ended = called_by_nobody(root, "-c", program, str(root.settings.root), *verbs)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
 
@@ -214,7 +223,7 @@ def test_another_user_may_ask_for_the_version_and_for_help(reachable):
 
 def test_settings_that_another_user_may_not_read_are_named(reachable):
     files.write(reachable.settings.etc / "swagent.yaml", "keep_alive: 60\n")
-    ended = reachable.process("version", **NOBODY)
+    ended = called_by_nobody(reachable, "-m", "swagent", "--root", str(reachable.settings.root), "version")
     assert ended.returncode == 77 and str(reachable.settings.etc) in ended.stderr and "as root" in ended.stderr
 
 
