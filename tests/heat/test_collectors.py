@@ -64,6 +64,12 @@ def test_what_is_collected_equals_what_os_collect_config_prints(
     assert json.loads(shown.stdout)["sources"] == {source: theirs[source]}
 
 
+def updated(deployments):
+    """How many of the deployments in a server's metadata belong to an update."""
+    inputs = [{each["name"]: each["value"] for each in deployment["inputs"]} for deployment in deployments]
+    return sum(each["deploy_action"] == "UPDATE" for each in inputs)
+
+
 def test_os_collect_config_converges_one_cycle_with_swagent_as_its_command(
     heat, name, create, new_member, scratch, tmp_path
 ):
@@ -82,7 +88,8 @@ def test_os_collect_config_converges_one_cycle_with_swagent_as_its_command(
 
     heat.update(name, parameters={"port": 81})
     server = heat.resource(name, "server")["physical_resource_id"]
-    until(lambda: '"UPDATE"' in json.dumps(heat.deployments_of(server)), 30, "the update is in the metadata")
+    # Both deployments, and not only the one that Heat updates first: there is one cycle, which must find all of it.
+    until(lambda: updated(heat.deployments_of(server)) == 2, 30, "the update is in the metadata")
     ended = run_os_collect_config(tmp_path, credentials, "--one-time", command=command, environment=environment)
     assert ended.returncode == 0, ended.stderr
     assert heat.wait(name, "UPDATE_COMPLETE", 30).outputs["address"] == "web-0:81"
