@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ from swagent.hooks import chef
 from swagent.hooks.chef import find_program
 from swagent.model import Output
 from tests.leaks import forms
-from tests.wait import until
+from tests.wait import running, until
 
 SECRET = "s3cr3t-pa55-#{word}-Wert"
 
@@ -155,19 +154,10 @@ def test_at_its_deadline_a_run_is_ended_with_all_that_it_started(chef_member, tm
     assert result.error.resource == "execute[sleeps]" and "8 s" in result.error.message
     assert result.error.line == "app/recipes/default.rb:1" and result.reads is None
     started = [int(pid) for pid in pids.read_text().split()]
-    assert len(started) == 2 and not [pid for pid in started if alive(pid)]
+    assert len(started) == 2 and not [pid for pid in started if running(pid)]
     assert process.marked(chef_member.marks[-1]) == []
     chef_member.recipe("log 'x'")
     assert chef_member.run().status == "success"  # the lock is free
-
-
-def alive(pid):
-    """Whether it runs: one that ended and was not waited for by a lazy init does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
-    except FileNotFoundError:
-        return False
-    return state not in (b"Z", b"X")
 
 
 def test_sigterm_ends_a_run_in_order_and_the_result_says_so(chef_member, tmp_path):
@@ -187,7 +177,7 @@ def test_sigterm_ends_a_run_in_order_and_the_result_says_so(chef_member, tmp_pat
     thread.join()
     assert result.status == "interrupted" and "stopping" in result.error.message
     assert result.error.resource == "execute[sleeps]" and time.monotonic() - began < 90
-    assert not alive(int(pid_file.read_text()))
+    assert not running(int(pid_file.read_text()))
     assert signal.getsignal(signal.SIGTERM) is before
 
 
